@@ -1,0 +1,3 @@
+"""Loads the plugin that compares every page's stored outputs with new."""
+
+pytest_plugins = ["tests.notebook_outputs"]

@@ -1,0 +1,1 @@
+"""What maintains the book: installing, executing pages, serving the site."""
