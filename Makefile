@@ -47,9 +47,6 @@ bench: install  ## measure each page's time and memory for the site
 	@$(RUN) -m benchmarks.costs
 
 lint: install  ## check style and the anatomy of pages, without executing
-	@$(RUN) -m ruff check .
-	@$(RUN) -m ruff format --check .
-	@$(RUN) -m tools.notebooks check
 	@$(RUN) -m pytest -q tests/test_anatomy.py
 
 clean:  ## remove everything that was built, but not the environment

@@ -154,17 +154,19 @@ def _tensors(value: object) -> object:
     """Detached CPU tensors in place of everything numeric, nesting kept."""
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()
-    if isinstance(value, (list, tuple)) and _holds_arrays(value):
-        return [_tensors(v) for v in value]
-    if isinstance(value, (list, tuple, float)):
-        return torch.tensor(value, dtype=torch.float64)
-    return torch.as_tensor(value)
-
-
-def _holds_arrays(value: object) -> bool:
     if isinstance(value, (list, tuple)):
-        return any(map(_holds_arrays, value))
-    return hasattr(value, "shape")
+        parts = [_tensors(part) for part in value]
+        kinds = {
+            (p.shape, p.dtype) if isinstance(p, torch.Tensor) else None
+            for p in parts
+        }
+        alike = len(kinds) == 1 and None not in kinds
+        if alike or not parts:
+            return torch.stack(parts) if parts else torch.zeros(0)
+        return parts
+    if isinstance(value, (bool, int, float)):
+        return torch.tensor(value, dtype=torch.float64)
+    return torch.tensor(value)  # a copy: pandas hands out read-only arrays
 
 
 def _must_agree(

@@ -158,8 +158,11 @@ def images(
     """
     columns = min(columns, len(pictures))
     lines = -(-len(pictures) // columns)
-    size = (6.0, 6.0 / columns * lines + 0.3 * bool(titles) * lines)
-    grid = plt.subplots(lines, columns, figsize=size, squeeze=False)[1]
+    tallest = max(len(picture) / len(picture[0]) for picture in pictures)
+    height = lines * (6.0 / columns * tallest + 0.3 * bool(titles))
+    grid = plt.subplots(lines, columns, figsize=(6.0, height), squeeze=False)[
+        1
+    ]
     for ax in grid.flat:
         ax.axis("off")
     axes = list(grid.flat)[: len(pictures)]

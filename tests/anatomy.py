@@ -14,13 +14,15 @@ from pathlib import Path
 import nbformat
 import yaml
 
-TAGS = {
-    "parameters",
-    "varies-timing",  # measured times and what follows from them
-    "varies-address",  # identities and memory addresses
-    "varies-hardware",  # what this machine is and can do
-    "varies-training",  # last digits of a long computation
+# Why an output may differ between machines, and what a cell with that reason
+# must contain; an output without a reason is compared.
+VARIES = {
+    "varies-timing": r"time|speed|seconds|ratio",
+    "varies-address": r"\bid\(|data_ptr|storage|memory",
+    "varies-hardware": r"device|cpu|cuda|cores|hardware",
+    "varies-training": r"",  # last digits of a long computation
 }
+TAGS = {"parameters", *VARIES}
 PARAMETERS = 'device = "auto"\nscale = "small"\nseed = 0'
 SECTIONS = ["Break it", "Summary", "Exercises", "Further reading"]
 LONGEST_CELL = 25
@@ -45,7 +47,7 @@ MOST_FIGURE_BYTES = 200_000
 
 def varies(cell):
     """Whether a cell is tagged as printing what no two machines share."""
-    return any(t.startswith("varies-") for t in cell.metadata.get("tags", []))
+    return bool(VARIES.keys() & set(cell.metadata.get("tags", [])))
 
 
 def cost(notebook):
@@ -235,6 +237,11 @@ def _check_outputs(index, cell, cells, fault):
             _check_figure(index, cell, output.data[kind], fault)
     if cell.execution_count is None:
         fault(index, "was never executed, so nothing is compared")
+    for tag in VARIES.keys() & set(cell.metadata.get("tags", [])):
+        if not cell.outputs:
+            fault(index, f"prints nothing, so {tag} has no reason")
+        elif not re.search(VARIES[tag], cell.source):
+            fault(index, f"nothing in it is a reason for {tag}")
     if varies(cell):
         following = next(
             (c for c in cells[index + 1 :] if c.cell_type == "code"), None

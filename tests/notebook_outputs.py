@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from nbval.plugin import IPyNbCell
 from PIL import Image
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.anatomy import varies
 from tools.notebooks import page_environment, without_addresses
@@ -27,6 +28,25 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 _EMBEDDED = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
 _SVG_ID = re.compile(r"\b[mpC][0-9a-f_]{10,}\b|\bimage[0-9a-f]{10}\b")
 _strict = None
+
+
+class _Scheduler(LoadScopeScheduling):
+    """A page's cells share a kernel, and the site's tests share a build.
+
+    Other tests go wherever there is room. (xdist's own --dist=loadgroup has
+    no effect with pytest 9.2, which took away what it sets.)
+    """
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0]
+        together = file.endswith((".ipynb", "test_site.py"))
+        return file if together else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist may be switched off
+def pytest_xdist_make_scheduler(config, log):
+    """Decide which tests run one after the other in one process."""
+    return _Scheduler(config, log)
 
 
 def pytest_sessionstart(session):
@@ -46,9 +66,8 @@ def pytest_sessionfinish(session):
 
 
 def pytest_itemcollected(item):
-    """Compare our way, and keep the cells of a page in one process."""
+    """Compare the cells of pages our way."""
     if isinstance(item, IPyNbCell):
-        item.add_marker(pytest.mark.xdist_group(str(item.path)))
         item.compare_outputs = _Comparison(item)
 
 

@@ -3,6 +3,8 @@
 import ast
 import importlib
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -31,6 +33,19 @@ def test_page_is_normalized(page):
     text = PAGES[page].read_text(encoding="utf-8")
     normal = notebooks.normalize(nbformat.reads(text, as_version=4))
     assert notebooks.to_text(normal) == text, f"make refresh ONLY={page}"
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
+def test_style(command):
+    """Ruff's rules, for the pages too: unused names, encodings, width."""
+    result = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, "."],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_toc_is_complete():

@@ -108,7 +108,12 @@ class TestChecks:
         checks.close(np.float64(0.1) + 0.2, 0.3, "with rounding")
         checks.close([[1, 2], [3, 4]], torch.tensor([[1, 2], [3, 4]]), "nest")
         checks.close(float("nan"), float("nan"), "nan equals nan")
-        assert capsys.readouterr().out.count("ok: ") == 4
+        checks.close([np.float64(0.5), 1], [0.5, 1.0], "NumPy's numbers")
+        frozen = np.ones(2)
+        frozen.flags.writeable = False
+        checks.close(frozen, [1, 1], "a read-only array")
+        checks.close((torch.ones(2), 1), ([1, 1], 1.0), "a mixed nest")
+        assert capsys.readouterr().out.count("ok: ") == 7
 
     @pytest.mark.parametrize(
         ("actual", "expected"),

@@ -34,3 +34,9 @@ sys.addaudithook(_refuse_network)
 # Other people's code may open files without an encoding; ours may not.
 warnings.filterwarnings("ignore", category=EncodingWarning)
 warnings.filterwarnings("error", module=r"(__main__|lib(\..*)?)$")
+# In a notebook, open() is IPython's wrapper, at which its warnings point.
+warnings.filterwarnings(
+    "error",
+    category=EncodingWarning,
+    module=r"IPython\.core\.interactiveshell$",
+)
