@@ -22,7 +22,8 @@ def close(
 
     Shapes must be equal (nothing is broadcast); dtypes and devices may
     differ. The default tolerances are those of `torch.testing.assert_close`
-    for the coarser of the two dtypes; give rtol and atol together.
+    for the coarser of the two dtypes; give rtol and atol together. In
+    float64 the default atol is 1e-7: for values that small, give your own.
 
     Args:
         what: the claim, in the words of the page.

@@ -107,6 +107,7 @@ def heatmap(
     xlabel: str = "",
     ylabel: str = "",
     number: str = "{:.2g}",
+    limits: tuple[float, float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a matrix as colored cells, each with its number written in it.
@@ -115,11 +116,14 @@ def heatmap(
         matrix: (R, C) values.
         rows, columns: names of its rows and columns; indices by default.
         number: format of a cell's number; "" writes none.
+        limits: the values of the darkest and the lightest color, for
+            matrices to be compared; the matrix's own by default.
         ax: where to draw; a new figure by default.
     """
     ax = plt.subplots()[1] if ax is None else ax
     values = _array(matrix)
-    picture = ax.imshow(values)
+    lowest, highest = limits or (None, None)
+    picture = ax.imshow(values, vmin=lowest, vmax=highest)
     ax.grid(visible=False)
     height, width = values.shape
     ax.set_xticks(range(width), columns or range(width))
