@@ -129,7 +129,7 @@ def at_most(value: float, ceiling: float, what: str) -> None:
 def raises(kind: type[Exception], words: str = "") -> Iterator[None]:
     """Claim that the block raises this kind of error, and show it.
 
-    Prints the error's type and the first line of its message.
+    Prints the error's type and the beginning of its message.
 
     Args:
         words: must occur in the message, in upper or lower case.
@@ -145,8 +145,9 @@ def raises(kind: type[Exception], words: str = "") -> Iterator[None]:
             raise AssertionError(
                 f"{kind.__name__} should say {words!r}, but says {message!r}"
             ) from error
-        first = message.splitlines()[0] if message else ""
-        print(f"{type(error).__name__}: {first}")
+        line = (message.splitlines() or [""])[0]
+        line = line if len(line) <= 100 else line[:100] + " ..."
+        print(f"{type(error).__name__}: {line}")
     else:
         raise AssertionError(f"no {kind.__name__} was raised")
 

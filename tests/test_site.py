@@ -325,10 +325,8 @@ def test_a_notebook_can_be_downloaded(visit, built):
 
 def test_a_missing_page_says_so(visit):
     one = visit(viewport=DESKTOP)
-    one.page.on("response", lambda response: None)
-    page = one.page
-    page.goto(f"{one.address}deep/down/no-such-page.html")
-    assert "Page not found" in page.inner_text("h1")
+    page = one.open("deep/down/no-such-page.html")
+    assert "Page not found" in page.inner_text("article h1")
     page.get_by_role("link", name="first page").click()
     assert page.url == f"{one.address}index.html"
 
@@ -361,7 +359,8 @@ def test_a_warning_stops_the_build(tmp_path):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "chapters").mkdir()
     (tmp_path / "_toc.yml").write_text(
-        "format: jb-book\nroot: index\n", encoding="utf-8"
+        "format: jb-book\nroot: index\nchapters:\n- file: about/references\n",
+        encoding="utf-8",
     )
     (tmp_path / "index.md").write_text(
         "# Home\n\nSee {eq}`nowhere`.\n", encoding="utf-8"

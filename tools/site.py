@@ -4,6 +4,7 @@ It executes nothing, and always begins afresh: a second build of Sphinx does
 not repeat the warnings about pages that it does not render again.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -44,8 +45,8 @@ def build(root: Path = ROOT, output: Path | None = None) -> Path:
     )
     said = result.stdout + result.stderr
     if result.returncode:
-        lines = said.splitlines()
-        faults = [s for s in lines if "WARNING" in s or "ERROR" in s]
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", said).splitlines()
+        faults = [s for s in lines if re.search(r"WARNING|ERROR|rror:", s)]
         raise RuntimeError(
             "the site could not be rendered:\n"
             + "\n".join(faults or lines[-15:])
