@@ -13,6 +13,7 @@ from pathlib import Path
 import book_costs
 import book_map
 import pybtex.plugin
+from docutils import nodes
 from pybtex.style.formatting.unsrt import Style as UnsortedStyle
 from pybtex.style.labels import BaseLabelStyle
 from pybtex.style.sorting import BaseSortingStyle
@@ -95,6 +96,9 @@ def configure(app, config):
         options["repository_branch"] = os.environ.get(
             "BOOK_REPOSITORY_BRANCH", "main"
         )
+        # A host that the theme does not know is taken for one like GitHub.
+        known = (name for name in ("gitlab", "bitbucket") if name in url)
+        options["repository_provider"] = next(known, "github")
         options["use_repository_button"] = True
         options["launch_buttons"] = {
             "notebook_interface": "jupyterlab",
@@ -109,6 +113,13 @@ def add_index_to_toc(app, doctree):
     if app.env.docname == app.config.root_doc:
         trees = list(doctree.findall(addnodes.toctree))
         trees[-1]["entries"].append((None, "genindex"))
+
+
+def honor_heading_levels(app, doctree):
+    """Let a rubric be a heading: MyST writes it and overlooks its level."""
+    for rubric in doctree.findall(nodes.rubric):
+        if "heading-level" in rubric:
+            rubric["level"] = rubric["heading-level"]
 
 
 def author_year(entry):
@@ -212,6 +223,7 @@ def setup(app):
     )
     app.connect("config-inited", configure, priority=100)
     app.connect("doctree-read", add_index_to_toc, priority=100)
+    app.connect("doctree-read", honor_heading_levels)
     app.connect("build-finished", finish, priority=900)
     app.add_search_language(EnglishAndChinese)
     app.add_node(
