@@ -51,10 +51,11 @@ MENDS = [
     # role of its entries is deprecated.
     (r' role="list"(?= class="citation-list")', ""),
     (r' role="doc-biblioentry"', ""),
-    # A line may break between a formula and the period that ends it.
+    # A line may break between a formula and its bracket or period.
     (
-        r'(?<!<span class="nobreak">)'
-        r'(<span class="math notranslate nohighlight">[^<]*</span>[.,;:!?)]+)',
+        r'(?<!<span class="nobreak">)(?<!<span class="nobreak">\()'
+        r'(\(?<span class="math notranslate nohighlight">[^<]*</span>'
+        r"[.,;:!?)]+)",
         r'<span class="nobreak">\1</span>',
     ),
     # A term runs into its definition, where a search shows them.

@@ -31,16 +31,15 @@ _strict = None
 
 
 class _Scheduler(LoadScopeScheduling):
-    """A page's cells share a kernel, and the site's tests share a build.
+    """A page's cells share a kernel; other tests go where there is room.
 
-    Other tests go wherever there is room. (xdist's own --dist=loadgroup has
-    no effect with pytest 9.2, which took away what it sets.)
+    (xdist's own --dist=loadgroup has no effect with pytest 9.2, which took
+    away what it sets.)
     """
 
     def _split_scope(self, nodeid):
         file = nodeid.partition("::")[0]
-        together = file.endswith((".ipynb", "test_site.py"))
-        return file if together else nodeid
+        return file if file.endswith(".ipynb") else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)  # xdist may be switched off
