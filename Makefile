@@ -1,6 +1,7 @@
 # The book's commands. `make help` says what each is for.
-PYTHON ?= python3
 VENV ?= .venv
+# Once chosen, the environment's own Python is kept until another is named.
+PYTHON ?= $(firstword $(wildcard $(VENV)/bin/python $(VENV)/Scripts/python.exe) python3)
 DEVICE ?= auto
 SCALE ?= small
 SEED ?= 0
@@ -16,17 +17,17 @@ $(if $(UNKNOWN),$(error unknown parameter $(UNKNOWN); there are: $(KNOWN)))
 
 # Windows puts a virtual environment's programs elsewhere.
 BIN := $(if $(filter Windows_NT,$(OS)),$(VENV)/Scripts,$(VENV)/bin)
-RUN := PYTHONUTF8=1 PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -W ignore::EncodingWarning
+RUN := PYTHONUTF8=1 PYTHONWARNDEFAULTENCODING=1 '$(BIN)/python' -W ignore::EncodingWarning
 
 .PHONY: help install site serve test notebooks refresh bench lint clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-11s %s\n", $$1, $$2}' Makefile
 
-install:  ## set up $(VENV), unless it is up to date
-	@command -v $(PYTHON) >/dev/null || { echo "error: there is no $(PYTHON); install Python 3.11 or newer, or name it: make PYTHON=..." >&2; exit 1; }
-	@$(PYTHON) tools/install.py $(VENV)
+install:  ## set up the environment, unless it is up to date
+	@command -v '$(PYTHON)' >/dev/null || { echo "error: there is no $(PYTHON); install Python 3.11 or newer, or name it: make PYTHON=..." >&2; exit 1; }
+	@'$(PYTHON)' tools/install.py '$(VENV)'
 
 site: install  ## render the site from the stored outputs into _build/html
 	@$(RUN) -m tools.site

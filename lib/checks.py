@@ -31,20 +31,7 @@ def close(
     Raises:
         AssertionError: they differ.
     """
-    try:
-        assert_close(
-            _tensors(actual),
-            _tensors(expected),
-            rtol=rtol,
-            atol=atol,
-            check_dtype=False,
-            check_device=False,
-            equal_nan=True,
-        )
-    except AssertionError as error:
-        raise AssertionError(
-            f"{what}: {error}\nactual:   {actual!r}\nexpected: {expected!r}"
-        ) from None
+    _must_agree(actual, expected, what, rtol, atol)
     print(f"ok: {what}")
 
 
@@ -87,14 +74,13 @@ def same_function(
         weighted.backward()
         results.append((outputs, [copy.grad for copy in copies]))
     (our_values, our_grads), (their_values, their_grads) = results
-    tolerance = {"rtol": rtol, "atol": atol}
-    _must_agree(our_values, their_values, f"{what}: values", tolerance)
+    _must_agree(our_values, their_values, f"{what}: values", rtol, atol)
     for i, (g, h) in enumerate(zip(our_grads, their_grads, strict=True)):
         name = f"{what}: gradient of input {i}"
         if (g is None) != (h is None):
             raise AssertionError(f"{name}: ours is {g}, theirs is {h}")
         if g is not None:
-            _must_agree(g, h, name, tolerance)
+            _must_agree(g, h, name, rtol, atol)
     print(f"ok: {what}: values and gradients agree")
 
 
@@ -158,33 +144,43 @@ def _tensors(value: object) -> object:
         return value.detach().cpu()
     if isinstance(value, (list, tuple)):
         parts = [_tensors(part) for part in value]
-        kinds = {
-            (p.shape, p.dtype) if isinstance(p, torch.Tensor) else None
-            for p in parts
-        }
-        alike = len(kinds) == 1 and None not in kinds
-        if alike or not parts:
-            return torch.stack(parts) if parts else torch.zeros(0)
-        return parts
-    if isinstance(value, (bool, int, float)):
+        tensors = all(isinstance(part, torch.Tensor) for part in parts)
+        if not tensors or len({part.shape for part in parts}) > 1:
+            return parts
+        if len({part.dtype for part in parts}) > 1:
+            # Whole and decimal numbers side by side are decimal numbers.
+            if any(map(_holds_array, value)):
+                return parts
+            parts = [part.double() for part in parts]
+        return torch.stack(parts) if parts else torch.zeros(0)
+    if isinstance(value, float):
         return torch.tensor(value, dtype=torch.float64)
     return torch.tensor(value)  # a copy: pandas hands out read-only arrays
+
+
+def _holds_array(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_array, value))
+    return getattr(value, "ndim", 0) > 0
 
 
 def _must_agree(
     actual: object,
     expected: object,
     what: str,
-    tolerance: dict[str, float | None],
+    rtol: float | None,
+    atol: float | None,
 ) -> None:
     try:
         assert_close(
             _tensors(actual),
             _tensors(expected),
+            rtol=rtol,
+            atol=atol,
             check_dtype=False,
-            **tolerance,
+            equal_nan=True,
         )
     except AssertionError as error:
         raise AssertionError(
-            f"{what}: {error}\nours:   {actual!r}\ntheirs: {expected!r}"
+            f"{what}: {error}\nactual:   {actual!r}\nexpected: {expected!r}"
         ) from None

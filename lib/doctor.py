@@ -52,13 +52,19 @@ def main() -> int:
         print(f"  CURE:  {_cure(said)}")
     for device in ("auto", "cuda", "mps"):
         code, said = _in_child(TRY_DEVICE, device)
-        print(f"device {device}: {said}")
+        said = said.partition(". Use device=")[0]
+        print(f"device {device}: {said.removeprefix('RuntimeError: ')}")
+        if device == "auto" and code != 0:
+            healthy = False
+            print("  FAULT: every page starts with device = 'auto'")
+            print("  CURE:  set device = 'cpu' in a page, or renew the driver")
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total"]
         answer = subprocess.run(
             [*query, "--format=csv,noheader"],
             capture_output=True,
             encoding="utf-8",
+            errors="replace",
             check=False,
         )
         print("GPU and driver:", (answer.stdout or answer.stderr).strip())
@@ -91,6 +97,11 @@ def _cure(said: str) -> str:
         return (
             "two OpenMP runtimes are loaded, as when conda and pip packages "
             "are mixed. Make a fresh environment and install with pip only."
+        )
+    if "DLL load failed" in said or "WinError" in said:
+        return (
+            "Windows lacks a library that PyTorch needs: install Microsoft's "
+            "Visual C++ Redistributable (x64), and restart."
         )
     return (
         "make a fresh environment: python -m venv .venv, then "

@@ -84,8 +84,13 @@ def bars(
         labels: N names of groups.
         heights: for each series its (N,) heights.
         ax: where to draw; a new figure by default.
+
+    Raises:
+        ValueError: no series, or more than there are colors.
     """
     ax = plt.subplots()[1] if ax is None else ax
+    if not 1 <= len(heights) <= len(COLORS):
+        raise ValueError(f"{len(heights)} series; 1 to {len(COLORS)} fit")
     width = 0.8 / len(heights)
     for i, (name, values) in enumerate(heights.items()):
         shift = (i - (len(heights) - 1) / 2) * width
@@ -159,7 +164,15 @@ def images(
 
     Returns:
         The axes of the pictures, in order.
+
+    Raises:
+        ValueError: no pictures, or another number of titles.
     """
+    if not len(pictures) or (titles and len(titles) != len(pictures)):
+        raise ValueError(
+            f"{len(pictures)} pictures and {len(titles)} titles; there must "
+            "be a picture at least, and a title for each or none"
+        )
     columns = min(columns, len(pictures))
     lines = -(-len(pictures) // columns)
     tallest = max(len(picture) / len(picture[0]) for picture in pictures)
@@ -171,7 +184,9 @@ def images(
         ax.axis("off")
     axes = list(grid.flat)[: len(pictures)]
     for i, (ax, picture) in enumerate(zip(axes, pictures, strict=True)):
-        ax.imshow(_array(picture), cmap="gray")
+        values = _array(picture)
+        limits = (0, 255) if values.dtype == "uint8" else (None, None)
+        ax.imshow(values, cmap="gray", vmin=limits[0], vmax=limits[1])
         if titles:
             ax.set_title(titles[i])
     return axes

@@ -20,7 +20,8 @@ VARIES = {
     "varies-timing": r"time|speed|seconds|ratio",
     "varies-address": r"\bid\(|data_ptr|storage|memory",
     "varies-hardware": r"device|cpu|cuda|cores|hardware",
-    "varies-training": r"",  # last digits of a long computation
+    # Last digits of a long computation.
+    "varies-training": r"backward|fit\(|linalg|\binv|solve|qr|svd|worst",
 }
 TAGS = {"parameters", *VARIES}
 PARAMETERS = 'device = "auto"\nscale = "small"\nseed = 0'
@@ -43,6 +44,8 @@ FORBIDDEN = {
     r"nbval|NBVAL|PYTEST_VALIDATE": "no comment may switch the test off",
 }
 MOST_FIGURE_BYTES = 200_000
+MOST_SECONDS = 60
+MOST_GIGABYTES = 2.0
 
 
 def varies(cell):
@@ -54,6 +57,25 @@ def cost(notebook):
     """The seconds and the gigabytes a page states, or None."""
     found = COST.search(notebook.cells[0].source) if notebook.cells else None
     return (int(found[1]), float(found[2])) if found else None
+
+
+def over_budget(page, result, stated, runs=1):
+    """What a page used beyond the cost it states or may have, in words.
+
+    Args:
+        result: a tools.notebooks.Result.
+        stated: its seconds and gigabytes, as `cost` returns them.
+        runs: how often the page was executed in that time.
+    """
+    seconds = min(stated[0], MOST_SECONDS)
+    gigabytes = min(stated[1], MOST_GIGABYTES)
+    busy, used = result.busy_seconds / runs, result.peak_megabytes / 1000
+    faults = []
+    if busy > seconds:
+        faults.append(f"{page}: busy for {busy:.1f} s; it may be {seconds}")
+    if used > gigabytes:
+        faults.append(f"{page}: used {used:.2f} GB; it may use {gigabytes}")
+    return faults
 
 
 def problems(path):
@@ -147,7 +169,7 @@ def _check_exercises(notebook, fault):
                 solved.add(opened)
             continue
         for kind, rest in re.findall(
-            r"^`{3,}\{(exercise|solution-start|solution-end|solution)\}(.*)$",
+            r"^[`:~]{3,}\{(exercise|solution-start|solution-end|solution)\}(.*)$",
             cell.source,
             re.MULTILINE,
         ):
@@ -181,14 +203,15 @@ def _check_exercises(notebook, fault):
 def _check_markdown(index, cell, fault):
     source = cell.source
     linked = re.findall(r"!\[[^\]]*\]\(\s*(?:https?:)?//", source)
-    linked += re.findall(r"<(?:img|iframe|script|link)\b", source)
-    linked += re.findall(r"\{(?:figure|image)\}\s*https?:", source)
+    linked += re.findall(r"(?i)<(?:img|iframe|script|link)\b", source)
+    linked += re.findall(r"\{(?:figure|image)\}\s*(?:https?:)?//", source)
+    linked += re.findall(r"!\[[^\]]*\]\[", source)  # by a reference
     if linked:
         fault(index, f"an image or script from elsewhere: {linked[0]}")
     if re.search(r"!\[\s*\]\(", source):
         fault(index, "an image without alternative text")
     for block in re.findall(
-        r"^`{3,}\{(?:figure|image)\}.*?^`{3,}",
+        r"^[`:~]{3,}\{(?:figure|image)\}.*?^[`:~]{3,}",
         source,
         re.MULTILINE | re.DOTALL,
     ):
@@ -296,8 +319,16 @@ def _check_lib_names(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "lib":
             for alias in node.names:
-                if alias.name not in _lib_modules():
-                    yield f"lib has no module {alias.name!r}"
+                if alias.name not in _lib_modules() or alias.asname:
+                    yield f"lib has no module {alias.name!r} of this name"
+        elif (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").startswith("lib.")
+        ) or (
+            isinstance(node, ast.Import)
+            and any(a.name.split(".")[0] == "lib" for a in node.names)
+        ):
+            yield "lib is imported by 'from lib import module'"
         if (
             isinstance(node, ast.Attribute)
             and isinstance(node.value, ast.Name)

@@ -9,12 +9,14 @@ kinds of its outputs must agree, and tests/anatomy.py demands an assertion.
 
 import base64
 import difflib
+import importlib
 import io
 import re
 import warnings
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from nbval.plugin import IPyNbCell
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
@@ -54,6 +56,11 @@ def pytest_sessionstart(session):
     Two threads, while `make refresh` stores outputs made with one: an output
     that depends on their number is no output for a book.
     """
+    # Build the cache of fonts now, or the first page would warn about it.
+    importlib.import_module("matplotlib.font_manager")
+    # A busy machine is no fault, and a test is the same each time.
+    settings.register_profile("book", deadline=None, derandomize=True)
+    settings.load_profile("book")
     global _strict
     _strict = page_environment(threads=2)
     _strict.__enter__()

@@ -14,8 +14,6 @@ from tests import anatomy
 from tools import notebooks
 
 PAGES = notebooks.all_pages()
-SECONDS_A_PAGE = 60
-GIGABYTES_A_PAGE = 2.0
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -38,27 +36,22 @@ def test_page_with_another_seed(page, tmp_path):
             tmp_path / "out.ipynb",
             {"seed": 1},
             folder=tmp_path,
-            seconds_limit=SECONDS_A_PAGE,
+            seconds_limit=2 * anatomy.MOST_SECONDS,
         )
     assert result.ok, f"{page} with seed 1, then 2: {result.error}"
-    assert stated, f"{page} does not state its cost"
-    seconds, gigabytes = stated
-    assert result.busy_seconds <= min(seconds, SECONDS_A_PAGE), (
-        f"{page} states {seconds} s and was busy {result.busy_seconds:.0f} s"
-    )
-    used = result.peak_megabytes / 1000
-    assert used <= min(gigabytes, GIGABYTES_A_PAGE), (
-        f"{page} states {gigabytes} GB and used {used:.2f} GB"
-    )
+    # Two executions share one start of Python, so this asks a little less
+    # than the page states.
+    faults = anatomy.over_budget(page, result, stated, runs=2)
+    assert not faults, faults
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_page_has_a_recorded_cost(page):
+def test_every_page_has_a_recorded_cost_within_what_it_states():
     record = json.loads(
         (notebooks.ROOT / "benchmarks" / "costs.json").read_text("utf-8")
     )
-    assert page in record["pages"], "run `make bench` and commit its record"
-    seconds, gigabytes = anatomy.cost(nbformat.read(PAGES[page], as_version=4))
-    measured = record["pages"][page]
-    assert measured["seconds"] <= seconds, f"{page} states too little"
-    assert measured["peak_megabytes"] <= 1000 * gigabytes, page
+    assert set(record["pages"]) == set(PAGES), "make bench, and commit it"
+    for page, measured in record["pages"].items():
+        notebook = nbformat.read(PAGES[page], as_version=4)
+        seconds, gigabytes = anatomy.cost(notebook)
+        assert measured["seconds"] <= seconds, f"{page} states too little"
+        assert measured["peak_megabytes"] <= 1000 * gigabytes, page

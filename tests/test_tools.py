@@ -1,7 +1,7 @@
 """The commands that maintain the book, with small pages of their own."""
 
-import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,9 +76,14 @@ class TestExecute:
 
     def test_a_failure_names_the_cell_and_the_error(self, tmp_path):
         page = write_page(tmp_path / "01_x" / "page.ipynb", "1", "1 / 0")
-        result = notebooks.execute(page, tmp_path / "out.ipynb", {})
-        assert not result.ok
-        assert result.error == "cell 2: ZeroDivisionError: division by zero"
+        for parameters in ({}, {"seed": 1}):
+            result = notebooks.execute(
+                page, tmp_path / "out.ipynb", parameters
+            )
+            assert not result.ok
+            assert result.error == (
+                "cell 2: ZeroDivisionError: division by zero"
+            )
 
     def test_a_page_that_takes_too_long_fails(self, tmp_path):
         """One long cell, and many short ones that add up."""
@@ -115,6 +120,22 @@ class TestRun:
         assert self.main(*arguments) == 2
         assert says in capsys.readouterr().err
 
+    def test_no_jobs_are_refused(self, capsys):
+        assert self.main("--jobs", "0") == 2
+        assert "at least 1" in capsys.readouterr().err
+
+    def test_a_page_that_cannot_be_read_stops_no_other(self, book, capsys):
+        write_page(book / "chapters/01_x/good.ipynb", "print(seed)")
+        bad = book / "chapters/01_x/bad.ipynb"
+        bad.write_text("<<<<<<< ours", encoding="utf-8")
+        assert self.main("--jobs", "1") == 1
+        said = capsys.readouterr().out
+        assert "cannot be read" in said, said
+        record = book / "_build/notebooks/cpu-small-seed0/01_x/good.json"
+        record.write_text("{", encoding="utf-8")
+        bad.unlink()
+        assert self.main("--jobs", "1") == 0, "half a record is no record"
+
     def test_carries_on_skips_and_tells_the_truth(self, book, capsys):
         good = write_page(book / "chapters/01_x/good.ipynb", "print(seed)")
         bad = write_page(book / "chapters/01_x/bad.ipynb", "1 / 0")
@@ -139,10 +160,14 @@ class TestRefresh:
         page = write_page(
             book / "chapters/01_x/page.ipynb",
             "object()",
+            "import time; print(time.time())",
             "import matplotlib.pyplot as plt\n"
             "from lib import plots\nplots.use_style()\n"
             "ax = plots.curves([0, 1], {'a': [0, 1]}, xlabel='', ylabel='')",
         )
+        notebook = nbformat.read(page, as_version=4)
+        notebook.cells[2].metadata["tags"] = ["varies-timing"]
+        nbformat.write(notebook, page)
         assert notebooks.main(["refresh"]) == 0
         first = page.read_bytes()
         assert notebooks.main(["refresh"]) == 0
@@ -162,6 +187,10 @@ class TestRefresh:
         assert "01_x/page" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(
+    not shutil.which("make"),
+    reason="needs make; README has the lines for those without it",
+)
 class TestMake:
     """make itself, as far as that goes without installing."""
 
@@ -222,6 +251,15 @@ class TestInstall:
         install.main()
         assert done[3:] == ["made", "pip", "warm"]
 
+    def test_a_folder_with_other_files_is_left_alone(self, tmp_path, capsys):
+        """Nobody's files are deleted for `make VENV=their_folder`."""
+        mine = tmp_path / "thesis.txt"
+        mine.write_text("years of work", encoding="utf-8")
+        with pytest.raises(SystemExit):
+            install.make_environment(str(tmp_path))
+        assert mine.read_text(encoding="utf-8") == "years of work"
+        assert "holds other files" in capsys.readouterr().err
+
     def test_a_package_that_cannot_be_had(self, tmp_path, monkeypatch, capsys):
         """pip's own word in one line, and no stamp that says installed."""
         (tmp_path / "requirements.txt").write_text(
@@ -237,8 +275,3 @@ class TestInstall:
         said = capsys.readouterr().err
         assert "No matching distribution found for no-such-package" in said
         assert said.count("\n") == 1
-
-
-def test_the_record_of_costs_is_whole():
-    record = json.loads((ROOT / "benchmarks/costs.json").read_text("utf-8"))
-    assert set(record["pages"]) == set(notebooks.all_pages())

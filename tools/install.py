@@ -76,9 +76,20 @@ def make_environment(folder):
     """An empty virtual environment of this very Python."""
     import venv
 
-    say("making a virtual environment in %s" % folder)
+    ours = os.path.exists(os.path.join(folder, "pyvenv.cfg"))
+    if os.path.isdir(folder) and os.listdir(folder) and not ours:
+        stop(
+            "%s holds other files; name a folder that is empty or does not "
+            "exist: make VENV=.venv" % folder
+        )
+    if ours:
+        say("%s is of another Python, or has no pip: made anew" % folder)
+    else:
+        say("making a virtual environment in %s" % folder)
     try:
-        venv.EnvBuilder(with_pip=True, clear=True).create(folder)
+        venv.EnvBuilder(with_pip=True, clear=ours).create(folder)
+    except OSError as error:
+        stop("cannot write %s: %s" % (folder, error))
     except (Exception, SystemExit):
         shutil.rmtree(folder, ignore_errors=True)
         stop(

@@ -14,14 +14,16 @@ import argparse
 import concurrent.futures
 import difflib
 import hashlib
+import importlib.metadata
 import json
 import multiprocessing
 import os
 import re
+import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -126,7 +128,10 @@ def execute(
     """
     page = f"{source.parent.name}/{source.stem}"
     target.parent.mkdir(parents=True, exist_ok=True)
-    unknown = set(parameters) - parameter_names(source)
+    try:
+        unknown = set(parameters) - parameter_names(source)
+    except Exception as failure:  # conflict markers, say
+        return Result(page, False, 0, 0, 0, f"cannot be read: {failure}")
     if unknown:
         names = ", ".join(sorted(unknown))
         return Result(page, False, 0, 0, 0, f"the page has no {names}")
@@ -144,12 +149,10 @@ def execute(
                 execution_timeout=seconds_limit,
             )
         except papermill.PapermillExecutionError as failure:
-            error = (
-                f"cell {failure.cell_index}: {failure.ename}: "
-                f"{failure.evalue.strip().splitlines()[0][:200]}"
-                if failure.evalue.strip()
-                else f"cell {failure.cell_index}: {failure.ename}"
-            )
+            # With parameters, papermill puts one more cell before this one.
+            index = failure.cell_index - bool(parameters)
+            said = (failure.evalue.strip().splitlines() or [""])[0][:200]
+            error = f"cell {index}: {failure.ename}: {said}"
         except Exception as failure:  # whatever it is, the table shows it
             last = (str(failure).strip().splitlines() or [""])[-1]
             error = f"{type(failure).__name__}: {last[:200]}"
@@ -173,7 +176,7 @@ def _watch_children():
                     times = child.cpu_times()
                     used["cpu"][child.pid] = times.user + times.system
                     total += child.memory_info().rss
-                except psutil.NoSuchProcess:
+                except psutil.Error:
                     pass  # it ended between the listing and the question
             used["peak"] = max(used["peak"], total)
 
@@ -195,8 +198,11 @@ def parameter_names(source: Path) -> set[str]:
 
 
 def fingerprint(source: Path, parameters: dict[str, object]) -> str:
-    """Changes when the page, lib, the data or the parameters change."""
-    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    """Changes with the page, lib, the data, the parameters and versions."""
+    packages = ("torch", "numpy", "pandas", "matplotlib")
+    versions = [importlib.metadata.version(name) for name in packages]
+    decisive = [parameters, sys.version, versions]
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
     for path in [source, *sorted(ROOT.glob("lib/*.py")), *_data_files()]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -264,8 +270,29 @@ def _normalize_outputs(outputs, count):
 
 
 def without_addresses(text: str) -> str:
-    """Replace memory addresses, which no two runs share."""
-    return re.sub(r"\b0x[0-9a-f]{6,}\b", "0x7f0000000000", text)
+    """Replace memory addresses, `<... at 0x...>`, which no two runs share."""
+    return re.sub(r"\bat 0x[0-9a-fA-F]{6,}\b", "at 0x7f0000000000", text)
+
+
+def keep_varying(
+    old: nbformat.NotebookNode, new: nbformat.NotebookNode
+) -> None:
+    """Keep the old outputs that no two runs share, while the code is the same.
+
+    Cells that say by a `varies-` tag that their output differs each time
+    would otherwise change the file at each refresh.
+    """
+    if [c.source for c in old.cells] != [c.source for c in new.cells]:
+        return
+    for before, after in zip(old.cells, new.cells, strict=True):
+        tags = before.metadata.get("tags", [])
+        if any(tag.startswith("varies-") for tag in tags):
+            kinds = [
+                [(o.output_type, o.get("name")) for o in cell.outputs]
+                for cell in (before, after)
+            ]
+            if kinds[0] == kinds[1]:
+                after.outputs = before.outputs
 
 
 def to_text(notebook: nbformat.NotebookNode) -> str:
@@ -278,22 +305,27 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old or the new, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.replace(path)
+    try:
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _run_one(name, source, target, parameters, limit, threads):
     """One page of `run`, in a process of its own."""
     record = target.with_suffix(".json")
     mark = fingerprint(source, parameters)
-    if record.exists():
+    try:
         old = json.loads(record.read_text(encoding="utf-8"))
-        if old.pop("fingerprint") == mark and old["ok"]:
+        if target.exists() and old.pop("fingerprint") == mark and old["ok"]:
             return Result(**old), True
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no record, or one that was half written
     cpu_only = parameters["device"] == "cpu"
     with page_environment(threads, cpu_only):
         if parameters["scale"] == "full":  # which may fetch its data
-            os.environ["PYTHONPATH"] = str(ROOT)
+            os.environ["BOOK_NETWORK"] = "1"
         result = execute(source, target, parameters, seconds_limit=limit)
     entry = {"fingerprint": mark, **asdict(result)}
     write_whole(record, json.dumps(entry, indent=1) + "\n")
@@ -304,6 +336,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Execute the chosen pages in parallel; print a table; 1 on failure."""
     from lib import run as lib_run
 
+    if arguments.jobs < 1:
+        raise ValueError(f"JOBS is {arguments.jobs}; it must be at least 1")
     pages = select_pages(arguments.only)
     parameters = {
         "device": arguments.device,
@@ -331,9 +365,13 @@ def run(arguments: argparse.Namespace) -> int:
                     _run_one, page, source, target, parameters, limit, threads
                 )
             ] = page
-        for future in concurrent.futures.as_completed(futures):
+        for future in _stoppable(pool, futures):
             page = futures[future]
-            result, skipped = future.result()
+            try:
+                result, skipped = future.result()
+            except Exception as failure:  # its process was killed, say
+                error = f"{type(failure).__name__}: {str(failure)[:200]}"
+                result, skipped = Result(page, False, 0, 0, 0, error), False
             results[page] = result
             status = "done before" if skipped else _status(result)
             print(
@@ -344,6 +382,18 @@ def run(arguments: argparse.Namespace) -> int:
     print_table([results[page] for page in pages])
     print(f"executed notebooks: {folder}")
     return int(not all(result.ok for result in results.values()))
+
+
+def _stoppable(pool, futures):
+    """Futures as they end; when stopped, no process is left behind."""
+    try:
+        yield from concurrent.futures.as_completed(futures)
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()
+        raise
 
 
 def _status(result: Result) -> str:
@@ -372,7 +422,9 @@ def refresh(arguments: argparse.Namespace) -> int:
             failed += 1
             print(f"FAILED     {page}: {result.error} (the page is as it was)")
             continue
-        text = to_text(normalize(nbformat.read(target, as_version=4)))
+        new = normalize(nbformat.read(target, as_version=4))
+        keep_varying(nbformat.read(source, as_version=4), new)
+        text = to_text(new)
         changed = text != source.read_text(encoding="utf-8")
         if changed:
             write_whole(source, text)
@@ -410,11 +462,20 @@ def main(argv: list[str] | None = None) -> int:
             sub.add_argument("--seed", default=0, type=int)
             sub.add_argument("--jobs", default=os.cpu_count() or 1, type=int)
     arguments = parser.parse_args(argv)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         return arguments.function(arguments)
     except (ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _interrupt(number, frame):
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ It executes nothing, and always begins afresh: a second build of Sphinx does
 not repeat the warnings about pages that it does not render again.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -38,6 +39,7 @@ def build(root: Path = ROOT, output: Path | None = None) -> Path:
     result = subprocess.run(
         command,
         cwd=root,
+        env={**os.environ, "PYTHONUTF8": "1"},
         capture_output=True,
         encoding="utf-8",
         errors="replace",
