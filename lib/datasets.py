@@ -1,12 +1,15 @@
 """Every data set of the book by one call.
 
-Chapter 01 needs only embedded files and photos; later chapters add theirs.
+Chapter 01 needs only embedded files and photos, chapter 02 also California
+housing at full scale; later chapters add theirs.
 """
 
-import difflib
 from pathlib import Path
 
+import numpy as np
 import torch
+
+from lib import download
 
 _DATA = Path(__file__).resolve().parent.parent / "data"
 _PHOTOS = ("china", "flower")
@@ -22,7 +25,8 @@ def file(name: str) -> Path:
     """
     names = sorted(p.name for p in _DATA.iterdir() if p.suffix == ".csv")
     if name not in names:
-        raise FileNotFoundError(_unknown("embedded file", name, names))
+        message = download.unknown_name("embedded file", name, names)
+        raise FileNotFoundError(message)
     return _DATA / name
 
 
@@ -42,12 +46,43 @@ def photo(name: str) -> torch.Tensor:
     from sklearn.datasets import load_sample_image
 
     if name not in _PHOTOS:
-        raise ValueError(_unknown("photo", name, _PHOTOS))
+        raise ValueError(download.unknown_name("photo", name, _PHOTOS))
     return torch.tensor(load_sample_image(f"{name}.jpg"))
 
 
-def _unknown(kind: str, name: str, names: list[str] | tuple[str, ...]) -> str:
-    """A message that names the near ones first."""
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"no {kind} {name!r}{hint}; there are: {', '.join(names)}"
+def california_housing() -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """California housing, full scale: 20,640 block groups of the 1990 census.
+
+    Fetched once by `lib.download` (0.4 MB). The values are those of
+    `sklearn.datasets.fetch_california_housing`, rounded to float32.
+
+    Returns:
+        Inputs (20640, 8): median income (10,000 dollars), median house age
+        (years), rooms and bedrooms per household, people in the group,
+        people per household, latitude and longitude (degrees); targets
+        (20640,): median house value (100,000 dollars), cut off at 5.00001;
+        and scikit-learn's names of the 8 columns.
+
+    Source: Pace and Barry (1997), Sparse Spatial Autoregressions; StatLib.
+
+    Raises:
+        DownloadError: see `lib.download.fetch`.
+    """
+    path = next(download.fetch("california-housing").rglob("*.data"))
+    # One of the two copies has a header; it begins with this word.
+    raw = np.loadtxt(
+        path, comments="longitude", delimiter=",", encoding="utf-8"
+    )
+    longitude, latitude, age, rooms, bedrooms, people, homes, income, y = raw.T
+    columns = {
+        "MedInc": income,
+        "HouseAge": age,
+        "AveRooms": rooms / homes,
+        "AveBedrms": bedrooms / homes,
+        "Population": people,
+        "AveOccup": people / homes,
+        "Latitude": latitude,
+        "Longitude": longitude,
+    }
+    inputs = torch.tensor(np.stack(list(columns.values()), axis=1))
+    return inputs.float(), torch.tensor(y / 100_000).float(), list(columns)
