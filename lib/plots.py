@@ -20,25 +20,23 @@ _DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 def use_style() -> None:
     """Draw this notebook's figures in the book's style, as stable SVG."""
     set_matplotlib_formats("svg", metadata={"Date": None})
-    matplotlib.rcParams.update(
-        {
-            "axes.grid": True,
-            "axes.prop_cycle": cycler(color=COLORS)
-            + cycler(linestyle=_DASHES),
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlesize": 11,
-            "figure.constrained_layout.use": True,
-            "figure.facecolor": "white",
-            "figure.figsize": (5.0, 3.2),
-            "font.size": 11,
-            "grid.alpha": 0.3,
-            "image.cmap": "cividis",
-            "image.interpolation": "none",
-            "legend.frameon": False,
-            "svg.hashsalt": "book",
-        }
-    )
+    style = {
+        "axes.grid": True,
+        "axes.prop_cycle": cycler(color=COLORS, linestyle=_DASHES),
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlesize": 11,
+        "figure.constrained_layout.use": True,
+        "figure.facecolor": "white",
+        "figure.figsize": (5.0, 3.2),
+        "font.size": 11,
+        "grid.alpha": 0.3,
+        "image.cmap": "cividis",
+        "image.interpolation": "none",
+        "legend.frameon": False,
+        "svg.hashsalt": "book",
+    }
+    matplotlib.rcParams.update(style)
 
 
 def curves(
@@ -138,14 +136,9 @@ def heatmap(
         for r in range(height):
             for c in range(width):
                 light = picture.norm(values[r, c]) > 0.5
-                ax.text(
-                    c,
-                    r,
-                    number.format(values[r, c]),
-                    ha="center",
-                    va="center",
-                    color="black" if light else "white",
-                )
+                text = ax.text(c, r, number.format(values[r, c]))
+                text.set(ha="center", va="center")
+                text.set_color("black" if light else "white")
     return ax
 
 
@@ -177,9 +170,8 @@ def images(
     lines = -(-len(pictures) // columns)
     tallest = max(len(picture) / len(picture[0]) for picture in pictures)
     height = lines * (6.0 / columns * tallest + 0.3 * bool(titles))
-    grid = plt.subplots(lines, columns, figsize=(6.0, height), squeeze=False)[
-        1
-    ]
+    size = (6.0, height)
+    _, grid = plt.subplots(lines, columns, figsize=size, squeeze=False)
     for ax in grid.flat:
         ax.axis("off")
     axes = list(grid.flat)[: len(pictures)]

@@ -255,6 +255,96 @@ class TestDatasets:
         with pytest.raises(FileNotFoundError, match="cafe_orders.csv"):
             datasets.file(name)
 
+    @pytest.mark.parametrize("seed", [0, 1, 2])
+    def test_cafe_days_reach_their_noise_floor(self, seed):
+        """By the process itself; least squares comes as near on new days."""
+        days = 20_000
+        data = datasets.cafe_days(days, seed=seed)
+        assert data.inputs.shape == (days, 3)
+        assert data.cups.shape == (days,) and data.weights.shape == (3,)
+        kinds = {x.dtype for x in data[:3]}
+        assert kinds == {torch.float32} and data.noise == 6.0
+        floor = data.noise**2
+        spread = 4 * (2 / days) ** 0.5  # of a mean of squares, 4 deviations
+
+        def error(inputs, weights, bias, cups):
+            return (inputs @ weights + bias - cups).square().mean().item()
+
+        best = error(data.inputs, data.weights, data.bias, data.cups)
+        assert best / floor == pytest.approx(1, abs=spread)
+        ones = torch.ones(days, 1)
+        wide = torch.cat([data.inputs, ones], dim=1)
+        found = torch.linalg.lstsq(wide, data.cups.unsqueeze(1)).solution
+        torch.testing.assert_close(
+            found[:3, 0], data.weights, atol=0.6, rtol=0
+        )
+        new = datasets.cafe_days(days, seed=seed + 100)
+        learned = error(new.inputs, found[:3, 0], found[3, 0], new.cups)
+        assert learned / floor == pytest.approx(1, abs=spread)
+
+    def test_cafe_days_lie_where_their_docstring_says(self):
+        data = datasets.cafe_days(7000)
+        temperature, passers, weekend = data.inputs.T
+        assert 10 <= temperature.min() < 10.1 < 29.9 < temperature.max() <= 30
+        assert 2 <= passers.min() < 2.1 < 7.9 < passers.max() <= 8
+        assert set(weekend.tolist()) == {0.0, 1.0}
+        assert weekend.mean() == pytest.approx(2 / 7, abs=0.025)
+        assert data.weights.tolist() == [3, 8, 15]
+        still = datasets.cafe_days(50, noise=0)
+        cups = still.inputs @ still.weights + still.bias
+        torch.testing.assert_close(still.cups, cups)
+
+    def test_cafe_days_are_those_of_their_seed(self):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        one, again, other = (datasets.cafe_days(9, seed=s) for s in (3, 3, 4))
+        for a, b, c in zip(one[:2], again, other, strict=False):
+            assert torch.equal(a, b) and not torch.equal(a, c)
+        wanted = [11.71298, 3.42086, 0.0, 40.88813]
+        first = [*one.inputs[0].tolist(), one.cups[0].item()]
+        assert first == pytest.approx(wanted, abs=1e-4), "on any machine"
+        drawn = torch.rand(1), np.random.rand()
+        torch.manual_seed(0)
+        np.random.seed(0)
+        assert drawn == (torch.rand(1), np.random.rand()), "a generator alone"
+
+    @pytest.mark.parametrize(
+        ("columns", "bias"),
+        [
+            (["temperature"], -20 + 8 * 5),
+            (("weekend",), -20 + 3 * 20 + 8 * 5),
+            (["passers", "temperature"], -20),
+        ],
+    )
+    def test_cafe_days_with_some_columns(self, columns, bias):
+        """The same days, and what is left out stays at its usual value."""
+        names = ["temperature", "passers", "weekend"]
+        whole = datasets.cafe_days(30)
+        part = datasets.cafe_days(30, columns)
+        at = [names.index(column) for column in columns]
+        assert torch.equal(part.inputs, whole.inputs[:, at])
+        assert torch.equal(part.weights, whole.weights[at])
+        assert part.bias == bias
+        noise = whole.cups - whole.inputs @ whole.weights - whole.bias
+        cups = part.inputs @ part.weights + part.bias + noise
+        torch.testing.assert_close(part.cups, cups, atol=1e-3, rtol=0)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"columns": ["temprature"]}, "did you mean 'temperature'"),
+            ({"columns": "weekend"}, "no column 'w'"),
+            ({"columns": []}, "there must be a column"),
+            ({"columns": ["passers"] * 2}, "none twice"),
+            ({"days": 0}, "1 day or more"),
+            ({"noise": -1.0}, "no negative noise"),
+            ({"noise": float("nan")}, "no negative noise"),
+        ],
+    )
+    def test_cafe_days_refuse(self, change, words):
+        with pytest.raises(ValueError, match=words):
+            datasets.cafe_days(**{"days": 5} | change)
+
 
 class TestPlots:
     @pytest.fixture(autouse=True)
