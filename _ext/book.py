@@ -12,6 +12,7 @@ from pathlib import Path
 
 import book_costs
 import book_map
+import book_results
 import pybtex.plugin
 from docutils import nodes
 from pybtex.style.formatting.unsrt import Style as UnsortedStyle
@@ -234,4 +235,5 @@ def setup(app):
     app.add_js_file("book.js", loading_method="defer")
     book_costs.setup(app)
     book_map.setup(app)
+    book_results.setup(app)
     return {"version": "1", "parallel_read_safe": True}

@@ -1,0 +1,172 @@
+"""What pages measure at full scale, for the site's page of results.
+
+    python -m benchmarks.results [--only PAGES] [--seeds N] [--device D]
+
+executes pages with scale="full", once for each seed from 0 on, and records
+what each has in its variable `full_scale_results`: a list of dictionaries
+with the keys "data", "model", "measure" and "value" (a number). A page without
+such a variable is left out. Nothing is recorded of a page that fails.
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+import os
+import platform
+import re
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+import psutil
+import torch
+
+from lib import run
+from tools import notebooks
+
+RECORD = notebooks.ROOT / "benchmarks" / "results.json"
+KEYS = ("data", "model", "measure", "value")
+SECONDS = 3600.0
+_MARK = "RESULTS "
+
+
+def has_results(page: Path) -> bool:
+    """Whether a page assigns the variable that is recorded."""
+    return bool(
+        re.search(r"^full_scale_results = ", _code(page), re.MULTILINE)
+    )
+
+
+def code_mark(page: Path) -> str:
+    """Changes with the page's code: a record with another one is outdated."""
+    return hashlib.sha256(_code(page).encode()).hexdigest()[:12]
+
+
+def _code(page: Path) -> str:
+    cells = nbformat.read(page, as_version=4).cells
+    return "\n".join(c.source for c in cells if c.cell_type == "code")
+
+
+def measure(
+    page: Path, seed: int, *, scale: str = "full", device: str = "auto"
+) -> list[dict]:
+    """Execute a page once, and return what it has in `full_scale_results`.
+
+    Raises:
+        RuntimeError: the page failed, or its results lack a key, or a value
+            is no number.
+    """
+    notebook = nbformat.read(page, as_version=4)
+    notebook.cells.append(
+        nbformat.v4.new_code_cell(
+            f"import json\nprint({_MARK!r} + json.dumps(full_scale_results))"
+        )
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / page.parent.name / page.name
+        source.parent.mkdir()
+        nbformat.write(notebook, source)
+        os.environ["BOOK_NETWORK"] = "1"  # it may fetch its data
+        try:
+            with notebooks.page_environment(
+                threads=os.cpu_count() or 1, cpu_only=device == "cpu"
+            ):
+                done = notebooks.execute(
+                    source,
+                    Path(folder) / "out.ipynb",
+                    {"scale": scale, "seed": seed, "device": device},
+                    folder=page.parent,
+                    seconds_limit=SECONDS,
+                )
+        finally:
+            del os.environ["BOOK_NETWORK"]
+        if not done.ok:
+            raise RuntimeError(f"{done.page} with seed {seed}: {done.error}")
+        out = nbformat.read(Path(folder) / "out.ipynb", as_version=4)
+    printed = "".join(o.get("text", "") for o in out.cells[-1].outputs)
+    results = json.loads(printed.partition(_MARK)[2])
+    for result in results:
+        wrong = set(KEYS) ^ set(result)
+        if wrong or not isinstance(result["value"], float):
+            raise RuntimeError(
+                f"{done.page}: a result has the keys {', '.join(KEYS)}, and "
+                f"its value is a float; not {result}"
+            )
+    return results
+
+
+def combine(page: str, mark: str, runs: list[list[dict]]) -> list[dict]:
+    """One record for each result of a page, over the runs with all seeds.
+
+    Raises:
+        RuntimeError: the runs have results of different names.
+    """
+    records = []
+    for parts in zip(*runs, strict=True):
+        names = [[part[k] for k in KEYS[:3]] for part in parts]
+        if names.count(names[0]) < len(names):
+            raise RuntimeError(f"{page}: the seeds have different results")
+        records.append(
+            {
+                "page": page,
+                "code": mark,
+                **{k: parts[0][k] for k in KEYS[:3]},
+                "seeds": list(range(len(parts))),
+                "values": [round(part["value"], 6) for part in parts],
+            }
+        )
+    return records
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print the means, and write the record."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.results")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--device", default="auto")
+    given = parser.parse_args(arguments)
+    device = run.choose_device(given.device)[0]
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{os.cpu_count()} CPU cores"
+    )
+    gigabytes = psutil.virtual_memory().total / 2**30
+    facts = {
+        "recorded": datetime.date.today().isoformat(),
+        "machine": f"{name}, {gigabytes:.0f} GB",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    failed = False
+    for page, path in notebooks.select_pages(given.only).items():
+        if not has_results(path):
+            continue
+        mark = code_mark(path)
+        try:
+            runs = []
+            for seed in range(given.seeds):
+                runs.append(measure(path, seed, device=given.device))
+                print(f"{page}, seed {seed}: done", flush=True)
+            new = [r | facts for r in combine(page, mark, runs)]
+        except RuntimeError as error:
+            print(f"error: {error}; nothing recorded of it", file=sys.stderr)
+            failed = True
+            continue
+        for record in new:
+            mean = statistics.mean(record["values"])
+            print(f"  {mean:8.3f}  {record['model']} on {record['data']}")
+        old = []
+        if RECORD.exists():
+            old = json.loads(RECORD.read_text(encoding="utf-8"))
+        old = [record for record in old if record["page"] != page]
+        new = sorted([*old, *new], key=lambda record: record["page"])
+        notebooks.write_whole(RECORD, json.dumps(new, indent=1) + "\n")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
