@@ -114,8 +114,8 @@ def page(sound):
     return copy.deepcopy(sound)
 
 
-def write(notebook, folder, name="page"):
-    path = folder / "chapters" / "01_sound" / f"{name}.ipynb"
+def write(notebook, folder, name="page", chapter="01_sound"):
+    path = folder / "chapters" / chapter / f"{name}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(notebooks.to_text(notebook), encoding="utf-8")
     return path
@@ -267,6 +267,32 @@ class TestAnatomyCatches:
         page.cells[5].source = source
         faults = anatomy.problems(write(page, tmp_path))
         assert faults and all("page cell 5: " in f for f in faults)
+
+    @pytest.mark.parametrize(
+        ("chapter", "name", "allowed"),
+        [
+            ("02_linear_regression", "with_torch", True),
+            ("02_linear_regression", "from_scratch", False),
+            ("03_softmax", "with_torch", False),
+        ],
+    )
+    def test_workers_on_any_page_but_the_one_about_them(
+        self, page, tmp_path, chapter, name, allowed
+    ):
+        page.cells[5].source = "loader = dict(num_workers=2)"
+        path = write(page, tmp_path, name, chapter)
+        faults = anatomy.problems(path)
+        cell = f"{chapter}/{name} cell 5: "
+        assert len(faults) == (not allowed), faults
+        assert all(f.startswith(cell) and "num_w" in f for f in faults)
+
+    def test_the_page_about_workers_keeps_all_other_rules(
+        self, page, tmp_path
+    ):
+        page.cells[5].source = "dict(num_workers=torch.ones(1).cuda())"
+        path = write(page, tmp_path, "with_torch", "02_linear_regression")
+        (fault,) = anatomy.problems(path)
+        assert "use the device that run.setup returns" in fault
 
     @pytest.mark.parametrize("tag", ["nbval-skip", "raises-exception"])
     def test_a_tag_that_switches_the_test_off(self, page, tmp_path, tag):
