@@ -21,6 +21,20 @@ from tools import notebooks
 RECORD = notebooks.ROOT / "benchmarks" / "costs.json"
 
 
+def machine_facts(device: torch.device) -> dict[str, str]:
+    """Today's date and what the pages run on: device, memory, versions."""
+    name = f"{os.cpu_count()} CPU cores"
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    gigabytes = psutil.virtual_memory().total / 2**30
+    return {
+        "recorded": datetime.date.today().isoformat(),
+        "machine": f"{name}, {gigabytes:.0f} GB",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
 def main() -> int:
     """Measure, print a table, and write the record."""
     results = []
@@ -33,12 +47,8 @@ def main() -> int:
     if not all(result.ok for result in results):
         print("error: a page failed; nothing was recorded", file=sys.stderr)
         return 1
-    gigabytes = psutil.virtual_memory().total / 2**30
     record = {
-        "recorded": datetime.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} CPU cores, {gigabytes:.0f} GB",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
+        **machine_facts(torch.device("cpu")),
         "threads": 1,
         "pages": {
             result.page: {

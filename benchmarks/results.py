@@ -9,11 +9,9 @@ such a variable is left out. Nothing is recorded of a page that fails.
 """
 
 import argparse
-import datetime
 import hashlib
 import json
 import os
-import platform
 import re
 import statistics
 import sys
@@ -21,9 +19,8 @@ import tempfile
 from pathlib import Path
 
 import nbformat
-import psutil
-import torch
 
+from benchmarks.costs import machine_facts
 from lib import run
 from tools import notebooks
 
@@ -128,19 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--device", default="auto")
     given = parser.parse_args(arguments)
-    device = run.choose_device(given.device)[0]
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{os.cpu_count()} CPU cores"
-    )
-    gigabytes = psutil.virtual_memory().total / 2**30
-    facts = {
-        "recorded": datetime.date.today().isoformat(),
-        "machine": f"{name}, {gigabytes:.0f} GB",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
+    facts = machine_facts(run.choose_device(given.device)[0])
     failed = False
     for page, path in notebooks.select_pages(given.only).items():
         if not has_results(path):

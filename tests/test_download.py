@@ -212,6 +212,14 @@ class Book:
             assert all(p.startswith(f"{name}/") for p in self.left())
         assert not list((self.folder / "incoming").rglob("*.part"))
 
+    def add_another_that_serves(self):
+        """The set "book", whose one file is gone, with another instead."""
+        self.add_text("404")
+        self.add("other", {"b.txt": (b"other", {})})
+        [file] = self.sets["book"]["files"]
+        file["instead"] = self.sets.pop("other")["files"]
+        self.register("book", self.sets["book"])
+
 
 @pytest.fixture
 def book(tmp_path, monkeypatch):
@@ -310,11 +318,7 @@ class TestFetch:
         assert (folder / "deep/2.txt").read_bytes() == pages["deep/2.txt"]
 
     def test_another_file_that_serves_as_well(self, book):
-        book.add_text("404")
-        book.add("other", {"b.txt": (b"other", {})})
-        [file] = book.sets["book"]["files"]
-        file["instead"] = book.sets.pop("other")["files"]
-        book.register("book", book.sets["book"])
+        book.add_another_that_serves()
         folder = download.fetch("book")
         assert (folder / "b.txt").read_bytes() == b"other"
         book.server.log.clear()
@@ -322,11 +326,7 @@ class TestFetch:
         assert not book.server.log
 
     def test_the_other_file_put_there_by_hand_needs_no_network(self, book):
-        book.add_text("404")
-        book.add("other", {"b.txt": (b"other", {})})
-        [file] = book.sets["book"]["files"]
-        file["instead"] = book.sets.pop("other")["files"]
-        book.register("book", book.sets["book"])
+        book.add_another_that_serves()
         place = book.folder / "incoming" / "book"
         place.mkdir(parents=True)
         (place / "b.txt").write_bytes(b"other")
