@@ -7,12 +7,13 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import checks, datasets, doctor, plots, run
+from lib import checks, datasets, plots, run
 
 
 class TestRun:
@@ -346,6 +347,52 @@ class TestDatasets:
             datasets.cafe_days(**{"days": 5} | change)
 
 
+class TestHouseSales:
+    @pytest.mark.parametrize("seed", range(5))
+    def test_the_median_reaches_the_noise_floor(self, seed):
+        sold = datasets.house_sales(4000, seed=seed)
+        off = np.log(sold.table.price) - np.log(sold.median)
+        # The mean of 4,000 squares has a relative standard error of 2.2 %.
+        assert abs((off**2).mean() / sold.noise**2 - 1) < 0.1
+        assert abs(off.mean()) < 4 * sold.noise / 4000**0.5
+
+    def test_without_noise_the_price_is_the_median(self):
+        sold = datasets.house_sales(500, noise=0)
+        assert (sold.table.price - sold.median).abs().max() <= 50
+
+    def test_the_mess_is_what_the_docstring_says(self):
+        table = datasets.house_sales(20_000).table
+        assert 0.2 < table.energy.isna().mean() < 0.3
+        old = table.built < 1970  # they need more energy
+        assert table.energy.isna()[old].mean() > 1.3 * (
+            table.energy.isna()[~old].mean()
+        )
+        assert (table.lot.isna() == (table.kind == "flat")).all()
+        assert 0.35 < table.garage.isna().mean() < 0.55
+        assert 0.005 < (table.area > 600).mean() < 0.015
+        clean = table.heating.str.strip().str.lower()
+        assert 0.08 < (clean != table.heating).mean() < 0.12
+        assert sorted(clean.unique()) == ["gas", "heat pump", "oil", "remote"]
+        assert table.district.nunique() == 20
+        assert table.district.value_counts(normalize=True).min() < 0.01
+        assert table.sold.between("2019-01", "2022-12").all()
+        assert table.id.is_unique
+
+    def test_they_are_those_of_their_seed(self):
+        one, again, other = (
+            datasets.house_sales(30, seed=s).table for s in (3, 3, 4)
+        )
+        pd.testing.assert_frame_equal(one, again)
+        assert (one.price != other.price).any()
+
+    @pytest.mark.parametrize(
+        "change", [{"houses": 0}, {"noise": -1}, {"noise": float("nan")}]
+    )
+    def test_refuse(self, change):
+        with pytest.raises(ValueError, match="1 house or more"):
+            datasets.house_sales(**{"houses": 5} | change)
+
+
 class TestPlots:
     @pytest.fixture(autouse=True)
     def close_figures(self):
@@ -391,21 +438,3 @@ class TestPlots:
         for file in files:
             subprocess.run([sys.executable, "-c", program, file], check=True)
         assert files[0].read_bytes() == files[1].read_bytes()
-
-
-def test_doctor_finds_this_machine_well(capsys):
-    assert doctor.main() == 0
-    said = capsys.readouterr().out
-    assert "multiply, decompose and plot: ok" in said
-    assert "this machine runs the book" in said
-
-
-def test_doctor_names_the_cure(monkeypatch, capsys):
-    monkeypatch.setattr(
-        doctor,
-        "MULTIPLY_AND_PLOT",
-        "raise SystemExit('OMP: Error #15: libiomp5')",
-    )
-    monkeypatch.setattr(doctor, "TRY_DEVICE", "print('not asked here')")
-    assert doctor.main() == 1
-    assert "two OpenMP runtimes" in capsys.readouterr().out

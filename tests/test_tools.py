@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tools import install, notebooks
+from tools import doctor, install, notebooks
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = 'device = "auto"\nscale = "small"\nseed = 0'
@@ -275,3 +275,21 @@ class TestInstall:
         said = capsys.readouterr().err
         assert "No matching distribution found for no-such-package" in said
         assert said.count("\n") == 1
+
+
+def test_doctor_finds_this_machine_well(capsys):
+    assert doctor.main() == 0
+    said = capsys.readouterr().out
+    assert "multiply, decompose and plot: ok" in said
+    assert "this machine runs the book" in said
+
+
+def test_doctor_names_the_cure(monkeypatch, capsys):
+    monkeypatch.setattr(
+        doctor,
+        "MULTIPLY_AND_PLOT",
+        "raise SystemExit('OMP: Error #15: libiomp5')",
+    )
+    monkeypatch.setattr(doctor, "TRY_DEVICE", "print('not asked here')")
+    assert doctor.main() == 1
+    assert "two OpenMP runtimes" in capsys.readouterr().out

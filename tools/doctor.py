@@ -1,4 +1,4 @@
-"""`python -m lib.doctor`: does this machine run the book? If not, why not?
+"""`python -m tools.doctor`: does this machine run the book? If not, why not?
 
 Each examination runs in a process of its own, because some faults (two
 OpenMP runtimes, a GPU the installed PyTorch has no code for) kill the
