@@ -29,10 +29,13 @@ MODELS = {
     "softmax regression": lambda: nn.Sequential(
         nn.Flatten(), nn.Linear(784, 10)
     ),
+    "MLP 784-256-10": lambda: nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10)
+    ),
 }
 # Of each model: how much longer than the bare limit an epoch of ours may
 # take, and by what factor the usual way must be slower than ours.
-GOALS = {"softmax regression": (1.15, 15)}
+GOALS = {"softmax regression": (1.15, 15), "MLP 784-256-10": (1.1, 10)}
 
 
 class InMemory:
