@@ -37,6 +37,21 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 800}
 
+# Displayed equations, with their numbers, that a phone would cut off or make
+# scroll; those in solutions too, which are unfolded for it. A pixel may be
+# rounding.
+WIDE_EQUATIONS = """() => {
+  document.querySelectorAll('.toggle-hidden').forEach(
+    e => e.classList.remove('toggle-hidden'));
+  document.querySelectorAll('details').forEach(e => { e.open = true; });
+  return [...document.querySelectorAll('div.math')].map(e => {
+    const parts = [e.querySelector('mjx-math'), e.querySelector('.eqno')];
+    const width = parts.reduce(
+      (sum, part) => sum + (part ? part.getBoundingClientRect().width : 0), 0);
+    return [e.id || e.textContent, Math.round(width - e.clientWidth)];
+  }).filter(([, beyond]) => beyond > 1);
+}"""
+
 
 def answers(program):
     """Whether a program can be started at all."""
@@ -180,6 +195,8 @@ def test_page(visit, name):
         assert width > 0, f"an image of {name} is broken"
         assert len(alternative) >= 20, f"an image of {name} has no text"
     assert without_horizontal_scroll(page), f"{name} scrolls sideways"
+    wide = page.evaluate(WIDE_EQUATIONS)
+    assert not wide, f"wider than a phone, split them: {wide}"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
