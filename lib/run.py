@@ -87,7 +87,8 @@ def choose_device(name: str = "auto") -> tuple[torch.device, str]:
     if fault is not None:
         raise RuntimeError(
             f"device {name!r} does not work here: {fault}. Use "
-            f"device='cpu', or see what `python -m tools.doctor` says."
+            f"device='cpu', or see what `python -m tools.doctor` says, in "
+            f"the book's folder."
         )
     return torch.device(name), "as asked"
 
