@@ -18,6 +18,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks import convolutions
 from benchmarks import training as benchmark
 from lib import run, training
 from lib.batches import Batches
@@ -944,3 +945,12 @@ class TestBadCheckpoint:
                 checkpoint=tmp_path / "run",
             )
         assert os.listdir(tmp_path) == []
+
+
+def test_the_convolution_benchmark_compares_with_the_network_as_written():
+    """Compiling is left out: it takes half a minute."""
+    parts = convolutions.measure(
+        "LeNet", torch.device("cpu"), rounds=1, compile=False
+    )
+    assert set(parts) == {"channels last", "bfloat16", "one thread"}
+    assert all(0.01 < part < 100 for part in parts.values())
