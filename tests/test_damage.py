@@ -362,9 +362,10 @@ class TestExecutionCatches:
         limit = ["--nbval-cell-timeout=15"]
         self.caught(page, tmp_path, 5, "Timeout", options=limit)
 
-    def test_the_limit_of_a_cell_is_that_of_a_page(self, pytestconfig):
+    def test_a_cell_that_hangs_is_stopped(self, pytestconfig):
+        """By the clock, which runs on while kernels crowd the cores."""
         limit = pytestconfig.getoption("nbval_cell_timeout")
-        assert limit == anatomy.MOST_SECONDS
+        assert limit == 5 * anatomy.MOST_SECONDS
 
     def test_a_warning_from_our_own_code(self, page, tmp_path):
         page.cells[
