@@ -1,16 +1,23 @@
 """What pages measure at full scale, for the site's page of results.
 
     python -m benchmarks.results [--only PAGES] [--seeds N] [--device D]
+                                 [--jobs N]
 
 executes pages with scale="full", once for each seed from 0 on, and records
 what each has in its variable `full_scale_results`: a list of dictionaries
 with the keys "data", "model", "measure" and "value" (a number). A page without
 such a variable is left out. Nothing is recorded of a page that fails.
+
+With --jobs, that many runs share the CPU's cores, each with its part of them:
+on two cores, two small networks with one thread each are done sooner than one
+after the other with two. Needs that many times the memory.
 """
 
 import argparse
+import concurrent.futures
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import statistics
@@ -48,9 +55,16 @@ def _code(page: Path) -> str:
 
 
 def measure(
-    page: Path, seed: int, *, scale: str = "full", device: str = "auto"
+    page: Path,
+    seed: int,
+    *,
+    scale: str = "full",
+    device: str = "auto",
+    jobs: int = 1,
 ) -> list[dict]:
     """Execute a page once, and return what it has in `full_scale_results`.
+
+    It gets its part of the cores, as one of so many jobs.
 
     Raises:
         RuntimeError: the page failed, or its results lack a key, or a value
@@ -69,7 +83,8 @@ def measure(
         os.environ["BOOK_NETWORK"] = "1"  # it may fetch its data
         try:
             with notebooks.page_environment(
-                threads=os.cpu_count() or 1, cpu_only=device == "cpu"
+                threads=max((os.cpu_count() or 1) // jobs, 1),
+                cpu_only=device == "cpu",
             ):
                 done = notebooks.execute(
                     source,
@@ -124,33 +139,58 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args(arguments)
     facts = machine_facts(run.choose_device(given.device)[0])
     failed = False
-    for page, path in notebooks.select_pages(given.only).items():
-        if not has_results(path):
-            continue
-        mark = code_mark(path)
-        try:
-            runs = []
-            for seed in range(given.seeds):
-                runs.append(measure(path, seed, device=given.device))
-                print(f"{page}, seed {seed}: done", flush=True)
-            new = [r | facts for r in combine(page, mark, runs)]
-        except RuntimeError as error:
-            print(f"error: {error}; nothing recorded of it", file=sys.stderr)
-            failed = True
-            continue
-        for record in new:
-            mean = statistics.mean(record["values"])
-            print(f"  {mean:8.3f}  {record['model']} on {record['data']}")
-        old = []
-        if RECORD.exists():
-            old = json.loads(RECORD.read_text(encoding="utf-8"))
-        old = [record for record in old if record["page"] != page]
-        new = sorted([*old, *new], key=lambda record: record["page"])
-        notebooks.write_whole(RECORD, json.dumps(new, indent=1) + "\n")
+    pages = {
+        page: path
+        for page, path in notebooks.select_pages(given.only).items()
+        if has_results(path)
+    }
+    marks = {page: code_mark(path) for page, path in pages.items()}
+    how = {"device": given.device, "jobs": given.jobs}
+    # A fresh process for each run: its environment is its own.
+    with concurrent.futures.ProcessPoolExecutor(
+        given.jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        max_tasks_per_child=1,
+    ) as pool:
+        running = {
+            page: [
+                pool.submit(measure, path, seed, **how)
+                for seed in range(given.seeds)
+            ]
+            for page, path in pages.items()
+        }
+        for page, runs in running.items():
+            failed |= not _record(page, marks[page], runs, facts)
     return int(failed)
+
+
+def _record(page: str, mark: str, runs: list, facts: dict) -> bool:
+    """Wait for a page's runs, and record them; False if one has failed."""
+    try:
+        results = []
+        for seed, done in enumerate(runs):
+            results.append(done.result())
+            print(f"{page}, seed {seed}: done", flush=True)
+        new = [record | facts for record in combine(page, mark, results)]
+    except RuntimeError as error:
+        for run_left in runs:
+            run_left.cancel()
+        print(f"error: {error}; nothing recorded of it", file=sys.stderr)
+        return False
+    for record in new:
+        mean = statistics.mean(record["values"])
+        print(f"  {mean:8.3f}  {record['model']} on {record['data']}")
+    old = []
+    if RECORD.exists():
+        old = json.loads(RECORD.read_text(encoding="utf-8"))
+    old = [record for record in old if record["page"] != page]
+    new = sorted([*old, *new], key=lambda record: record["page"])
+    notebooks.write_whole(RECORD, json.dumps(new, indent=1) + "\n")
+    return True
 
 
 if __name__ == "__main__":
