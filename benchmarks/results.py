@@ -141,6 +141,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args(arguments)
+    for name in ("seeds", "jobs"):
+        if getattr(given, name) < 1:
+            parser.error(f"--{name} must be at least 1")
     facts = machine_facts(run.choose_device(given.device)[0])
     failed = False
     pages = {

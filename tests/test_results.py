@@ -70,6 +70,30 @@ def test_results_of_different_names_are_not_averaged():
         results.combine("p", "abc", [first, other])
 
 
+def test_runs_side_by_side_and_a_failure_that_stops_no_other_page(
+    tmp_path, monkeypatch, capsys
+):
+    pages = {
+        "a/good": write_page(tmp_path / "good", "10.0 + seed"),
+        "b/bad": write_page(tmp_path / "bad", "1 / 0"),
+    }
+    monkeypatch.setattr(results.notebooks, "select_pages", lambda _: pages)
+    monkeypatch.setattr(results, "RECORD", tmp_path / "results.json")
+    assert results.main(["--seeds=2", "--jobs=2", "--device=cpu"]) == 1
+    assert "b/bad" in capsys.readouterr().err
+    recorded = json.loads(results.RECORD.read_text(encoding="utf-8"))
+    assert [(r["page"], r["values"]) for r in recorded] == [
+        ("a/good", [10.0, 11.0])
+    ]
+
+
+@pytest.mark.parametrize("option", ["--jobs=0", "--seeds=0"])
+def test_no_runs_are_refused(option, capsys):
+    with pytest.raises(SystemExit):
+        results.main([option])
+    assert "at least 1" in capsys.readouterr().err
+
+
 def test_table_shows_mean_spread_and_what_was_published():
     published = [
         {**{k: record()[k] for k in ("data", "model", "measure")},
