@@ -80,7 +80,9 @@ def test_runs_side_by_side_and_a_failure_that_stops_no_other_page(
     monkeypatch.setattr(results.notebooks, "select_pages", lambda _: pages)
     monkeypatch.setattr(results, "RECORD", tmp_path / "results.json")
     assert results.main(["--seeds=2", "--jobs=2", "--device=cpu"]) == 1
-    assert "b/bad" in capsys.readouterr().err
+    assert "ZeroDivisionError: division by zero; nothing recorded" in (
+        capsys.readouterr().err
+    )
     recorded = json.loads(results.RECORD.read_text(encoding="utf-8"))
     assert [(r["page"], r["values"]) for r in recorded] == [
         ("a/good", [10.0, 11.0])
