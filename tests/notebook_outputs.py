@@ -11,7 +11,6 @@ import base64
 import difflib
 import importlib
 import io
-import os
 import re
 import warnings
 
@@ -63,8 +62,7 @@ def pytest_sessionstart(session):
     settings.register_profile("book", deadline=None, derandomize=True)
     settings.load_profile("book")
     global _strict
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")  # gw0, gw1, ...
-    _strict = page_environment(threads=2, first_core=int(worker[2:]))
+    _strict = page_environment(threads=2)
     _strict.__enter__()
 
 

@@ -103,30 +103,6 @@ class TestExecute:
         assert not result.ok and "a page may take 2 s" in result.error
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "sched_getaffinity") or (os.cpu_count() or 1) < 2,
-    reason="threads are bound on Linux only, and to several cores",
-)
-def test_bound_threads_leave_the_cores_to_new_processes(tmp_path):
-    """Or a DataLoader's workers would share the core of the main thread."""
-    page = write_page(
-        tmp_path / "chapters" / "99_sample" / "sample.ipynb",
-        "import os, subprocess, sys, torch\n"
-        "every = set(map(int, os.environ['GOMP_CPU_AFFINITY'].split()))\n"
-        "torch.ones(1_000_000).sum()\n"
-        "assert len(os.sched_getaffinity(0)) == 1 < len(every)\n"
-        "if (child := os.fork()) == 0:\n"
-        "    os._exit(os.sched_getaffinity(0) != every)\n"
-        "assert os.waitpid(child, 0)[1] == 0\n"
-        "ask = 'import os; print(len(os.sched_getaffinity(0)))'\n"
-        "say = subprocess.check_output([sys.executable, '-c', ask])\n"
-        "assert int(say) == len(every)",
-    )
-    with notebooks.page_environment(threads=2, first_core=1):
-        done = notebooks.execute(page, tmp_path / "out.ipynb", {})
-    assert done.ok, done.error
-
-
 class TestRun:
     def main(self, *arguments):
         return notebooks.main(["run", "--device", "cpu", *arguments])

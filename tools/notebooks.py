@@ -82,17 +82,10 @@ def select_pages(only: str, root: Path = ROOT) -> dict[str, Path]:
 
 
 @contextmanager
-def page_environment(
-    threads: int = 1, cpu_only: bool = True, first_core: int | None = None
-):
+def page_environment(threads: int = 1, cpu_only: bool = True):
     """The environment variables a kernel gets: strict, and repeatable.
 
-    Args:
-        cpu_only: what the stored outputs are made and compared under.
-        first_core: bind thread k to core first_core + k, around the end.
-            Without it, the threads of kernels that run side by side change
-            places and wait for one another: on two cores, two kernels with
-            two threads each take up to seven times as long.
+    cpu_only is what the stored outputs are made and compared under.
     """
     wanted = {
         "OMP_NUM_THREADS": str(threads),
@@ -107,11 +100,6 @@ def page_environment(
     }
     if cpu_only:
         wanted["CUDA_VISIBLE_DEVICES"] = ""
-    if first_core is not None and hasattr(os, "sched_getaffinity"):  # Linux
-        cores = sorted(os.sched_getaffinity(0))
-        first_core %= len(cores)
-        order = cores[first_core:] + cores[:first_core]
-        wanted["GOMP_CPU_AFFINITY"] = " ".join(map(str, order))
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

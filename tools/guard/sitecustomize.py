@@ -2,7 +2,6 @@
 
 No connection by Python's sockets leaves the machine (unless BOOK_NETWORK=1),
 and a warning that points at the book's own code, a page or lib, is an error.
-Where OpenMP's threads are bound to cores, a new process may use all of these.
 """
 
 import os
@@ -35,14 +34,6 @@ def _refuse_network(event, args):
         )
 
 
-_cores = [
-    int(core) for core in os.environ.get("GOMP_CPU_AFFINITY", "").split()
-]
-if _cores:
-    # It binds the threads of OpenMP to one core each, and with the main thread
-    # all that this starts: a DataLoader's workers would share a single core.
-    os.sched_setaffinity(0, _cores)
-    os.register_at_fork(after_in_child=lambda: os.sched_setaffinity(0, _cores))
 if os.environ.get("BOOK_NETWORK") != "1":
     sys.addaudithook(_refuse_network)
 # Other people's code may open files without an encoding; ours may not.
