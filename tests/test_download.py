@@ -999,7 +999,15 @@ sys.addaudithook(count)
         download.fetch("book")
         book.check_whole()
 
-    def test_interrupted(self, book, monkeypatch):
+    @pytest.fixture
+    def ctrl_c(self):
+        """Python's own answer to it, which a job in the background lacks."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
+    @pytest.mark.usefixtures("ctrl_c")
+    def test_interrupted(self, book):
         """Ctrl-C or the kernel's interrupt: the part stays, it goes on."""
         book.add_text()
 
