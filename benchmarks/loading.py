@@ -26,34 +26,13 @@ from lib import download, images, run, training
 from lib.batches import Batches
 
 BATCH = 256
-
-
-class InBfloat16(nn.Module):
-    """A model under autocast to bfloat16, so that every loop runs it so."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, ...) -> (B, ...), as the model; bfloat16 comes out."""
-        with torch.autocast(x.device.type, torch.bfloat16):
-            return self.model(x)
-
-
 # Of each model: what makes it; how many images an epoch has; how much longer
 # than the bare limit an epoch of ours may take; by what factor the usual way
 # must be slower than ours, where a goal is set.
 MODELS = {
     "softmax regression": (networks.linear, 60_000, 1.15, 15),
     "MLP 784-256-10": (networks.mlp, 60_000, 1.1, 10),
-    "LeNet": (networks.lenet, 60_000, 1.05, 1.5),
-    "LeNet, bfloat16": (
-        lambda: InBfloat16(networks.lenet()),
-        60_000,
-        1.05,
-        2.5,
-    ),
+    "LeNet": (networks.lenet, 60_000, 1.05, 2.5),
     "small ResNet": (networks.small_resnet, 6_000, 1.05, 1),
 }
 
